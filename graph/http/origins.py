@@ -77,7 +77,7 @@ class Origins:
         self._cors = Cors(_nothing, settings) if allows_any(settings) else None
 
     def may_open(self, origin: bytes | None, host: bytes | None) -> bool:
-        """Return whether a page of `origin` may open a WebSocket at `host`; None is no page, but another program.
+        """Return whether a page of `origin` may open a WebSocket at `host`; None means another program than a browser.
 
         Browsers send no preflight for a WebSocket, and let any page open one (RFC 6455, section 10.2).
         """

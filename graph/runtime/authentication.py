@@ -47,7 +47,7 @@ def token_expiry(tokens: TokenSigner, authorizations: Sequence[str]) -> float:
 
 
 async def changed_viewers(reader: Reader, viewers: Sequence[Viewer]) -> dict[Viewer, Viewer | None]:
-    """Return the viewers who are others now, each with the present one; None where the session has ended.
+    """Return the viewers who are others now, each with the present one, or with None if the session has ended.
 
     One statement reads the sessions of all. All viewers must have a session.
 

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from graph.telemetry.counts import Buckets

@@ -39,6 +39,7 @@ DOCUMENTED_MODULES: Mapping[str, str] = {
     "strawberry": r"strawberry(\.(extensions|relay|schema\.config|schema_directive))?",
     "typer": r"typer(\.core)?",
     "uvicorn": r"uvicorn",
+    "websockets": r"websockets\.\w+(\.\w+)?",
     "zxcvbn": r"zxcvbn",
 }
 # Declared packages that no module imports by name.

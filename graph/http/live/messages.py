@@ -53,8 +53,8 @@ class ClientMessage(NamedTuple):
 
     Attributes:
         type: one of TYPES.
-        id: of its operation; empty where the type has none.
-        payload: as the client sent it; None where there is none.
+        id: of its operation, or an empty string.
+        payload: as the client sent it, or None.
     """
 
     type: str

@@ -105,6 +105,7 @@ class BoundedHttpProtocol(UvicornProtocol):
         self._stop_clock()
         if self._write_watch is not None:
             self._write_watch.stop()
+            self._write_watch = None  # it refers to this object, which reference counts alone must free
         self.stop_keep_alive()
         super().connection_lost(exc)
 
@@ -233,8 +234,8 @@ class BoundedHttpProtocol(UvicornProtocol):
             self._write_watch.stop()
 
     def _watch_write(self) -> None:
-        assert self._write_watch is not None
-        self._write_watch.start()
+        if self._write_watch is not None:
+            self._write_watch.start()
 
     def cut_off(self, left: int) -> None:
         """Abort the connection; `left` bytes of its response are unread."""

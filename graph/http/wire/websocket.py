@@ -111,7 +111,7 @@ class WebSocket(asyncio.Protocol):
         self._heard_at = loop.time()
         scope = socket_scope(transport, self._target, self._headers, {SOCKET: {"socket": self}})
         self.client = scope["client"]
-        self._watch = WriteWatch(loop, transport, self, self._connections.unread)
+        self._watch: WriteWatch | None = WriteWatch(loop, transport, self, self._connections.unread)
         self._server_state.connections.add(cast("Any", self))
         self._connections.enter(self, transport.get_extra_info("socket").fileno())
         self._timer = loop.call_later(self._connections.ping_s, self._on_silence)
@@ -154,10 +154,15 @@ class WebSocket(asyncio.Protocol):
         """End everything that waits for this connection."""
         if self._timer is not None:
             self._timer.cancel()
-        self._watch.stop()
+        self._stop_watch()
+        self._watch = None  # it refers to this object
         self._connections.leave(self)
         self._server_state.connections.discard(cast("Any", self))
         self._leave()
+
+    def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
 
     def _leave(self) -> None:
         self.left.set()
@@ -314,13 +319,14 @@ class WebSocket(asyncio.Protocol):
         """Stop to read, and watch whether the client reads."""
         self._writable = self._loop.create_future()
         self._set_reading()
-        self._watch.start()
+        if self._watch is not None:
+            self._watch.start()
 
     def resume_writing(self) -> None:
         """Continue to read."""
         _wake(self._writable)
         self._writable = None
-        self._watch.stop()
+        self._stop_watch()
         self._heard_at = self._loop.time()
         self._set_reading()
 

@@ -89,7 +89,7 @@ async def test_span_of_every_other_refusal_starts_once_and_ends_once(traced: Cli
         await traced.http.post("/graphql", json={"query": USERS}, headers={"accept": "text/html"}),
         await traced.http.post("/graphql", json={"query": USERS}, headers={"authorization": "Bearer nonsense"}),
         await traced.http.get("/graphql", params={"query": SIGN_OUT}, headers={"accept": "application/json"}),
-        await traced.http.put("/graphql"),
+        await traced.http.patch("/graphql"),
         await traced.post("{ nothing }"),
         await traced.post("{" + "__typename " * 21 + "}"),
     ]

@@ -107,7 +107,7 @@ REFUSED = {
     "many headers": (handshake(*(f"x-{n}: 1" for n in range(300))), b"101"),
     "another path": (handshake(target="/livez"), b"404"),
     "large headers": (handshake("x-large: " + "x" * 17_000), b"431"),
-    "no Connection": (handshake(Connection="keep-alive"), b"405"),  # so that it is no handshake, but a GET
+    "no Connection": (handshake(Connection="keep-alive"), b"405"),  # so that it is a plain GET
     "HTTP/1.0": (handshake(version="1.0"), b"405"),
     "a POST": (handshake("content-length: 0", "content-type: application/json", method="POST"), b"400"),
     "no Host": (handshake(Host=""), b"400"),
