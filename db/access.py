@@ -1,6 +1,6 @@
 """The viewer of an operation. Every repository function that reads or writes owned rows takes a `Viewer`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -25,12 +25,11 @@ class Viewer:
     session_id: int | None = None
     is_admin: bool = False
 
-    @property
-    def access_level(self) -> AccessLevel:
-        """The access level whose statements this caller uses."""
-        if self.user_id is None:
-            return AccessLevel.PUBLIC
-        return AccessLevel.ADMIN if self.is_admin else AccessLevel.MEMBER
+    access_level: AccessLevel = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_user = AccessLevel.ADMIN if self.is_admin else AccessLevel.MEMBER
+        object.__setattr__(self, "access_level", AccessLevel.PUBLIC if self.user_id is None else of_user)
 
 
 ANONYMOUS = Viewer()

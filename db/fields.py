@@ -143,10 +143,10 @@ def _range(least: int, most: str) -> str:
 
 def is_visible(text: str) -> bool:
     """Return whether a text has a visible character."""
-    return any(
-        character not in _DRAWN_EMPTY and unicodedata.category(character) not in _INVISIBLE_CATEGORIES
-        for character in text
-    )
+    for character in text:  # nearly always the first one decides
+        if character not in _DRAWN_EMPTY and unicodedata.category(character) not in _INVISIBLE_CATEGORIES:
+            return True
+    return False
 
 
 def _url_fault(text: str) -> str | None:

@@ -20,7 +20,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 from asyncpg import Record
@@ -50,6 +50,16 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class Sender(Protocol):
+    """What sends an autocommit write.
+
+    Attributes:
+        committing: set to True when the write is sent. From then on it may happen.
+    """
+
+    committing: bool
+
+
 class Database(Reader):
     """The pool of one process, and all that is run on it. Build it once, inside the process of the running event loop.
 
@@ -70,7 +80,8 @@ class Database(Reader):
         count_pool_events(self.engine, self.counters)
         self.leases = Leases(settings, self._open_connection)
         self.shares = Shares(settings)
-        self.turn = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s).turn
+        self._turns = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s)
+        self.turn = self._turns.turn
         self._shared = CoalescedReads(self._read, self.shares)
 
     async def close(self) -> None:
@@ -212,23 +223,25 @@ class Database(Reader):
             raise refusal from error
 
     async def autocommit_write(
-        self, statement: Statement, values: Mapping[str, object], sending: Callable[[], None] | None = None
+        self, statement: Statement, values: Mapping[str, object], sender: Sender | None = None
     ) -> Sequence[Record]:
-        """See `db.connections.statements.Writer`. `sending` is called immediately before the statement is sent.
+        """See `db.connections.statements.Writer`. `sender.committing` is set immediately before the statement is sent.
 
         Raises:
             Unavailable: as for `write`.
         """
         writes = self.shares.writes
-        if not writes.enter_at_once():
+        if writes.free:
+            writes.free -= 1
+        else:
             await writes.enter()
         try:
             connection = await self.leases.take(share.get())
             try:
                 if not connection.is_trusted:
                     return ()
-                if sending is not None:
-                    sending()
+                if sender is not None:
+                    sender.committing = True
                 self.counters.statements += 1
                 return await connection.fetch(statement.sql, statement.arguments(values))
             except asyncpg.IntegrityConstraintViolationError:

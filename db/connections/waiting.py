@@ -137,24 +137,18 @@ class Bound:
             self.free += 1
 
 
-class _Turn(Bound):
-    """The bound of one key, and the number of callers that hold it or wait for it."""
-
-    callers = 0
-
-
 class Turns:
     """Turns to write a row: callers that would wait for each other in the database wait here without a connection.
 
     Two callers have their turn at once: as soon as the first commits, the database hands the row's lock to the second,
-    while the third is still on its way. Keys are removed when no caller uses them.
+    while the third is still on its way. A key is removed when no caller has its turn: then none waits for it either.
     """
 
     AT_ONCE = 2
 
     def __init__(self, within_s: float) -> None:
         self._within_s = within_s
-        self._turns: dict[TurnKey, _Turn] = {}
+        self._turns: dict[TurnKey, Bound] = {}
 
     def __len__(self) -> int:
         """Return how many keys are in use."""
@@ -178,9 +172,8 @@ class Turns:
         for key in keys:
             turn = turns.get(key)
             if turn is None:
-                turn = turns[key] = _Turn(self.AT_ONCE, self._within_s, _busy)
+                turn = turns[key] = Bound(self.AT_ONCE, self._within_s, _busy)
             turn.free -= 1
-            turn.callers += 1
         return True
 
     async def enter(self, keys: Iterable[TurnKey]) -> None:
@@ -188,14 +181,11 @@ class Turns:
         held: list[TurnKey] = []
         try:
             for key in keys:
-                turn = self._turns.get(key)
-                if turn is None:
-                    turn = self._turns[key] = _Turn(self.AT_ONCE, self._within_s, _busy)
-                turn.callers += 1
+                turn = self._turns.setdefault(key, Bound(self.AT_ONCE, self._within_s, _busy))
                 try:
                     await turn.enter()
                 except BaseException:
-                    self._forget(key, turn)
+                    self._forget_unused(key, turn)  # this call may have received the last place when it had just left
                     raise
                 held.append(key)
         except BaseException:
@@ -210,11 +200,11 @@ class Turns:
                 turn.free += 1
             else:
                 turn.leave()
-            self._forget(key, turn)
+            if turn.free == self.AT_ONCE:
+                del self._turns[key]
 
-    def _forget(self, key: TurnKey, turn: _Turn) -> None:
-        turn.callers -= 1
-        if not turn.callers:
+    def _forget_unused(self, key: TurnKey, turn: Bound) -> None:
+        if turn.free == self.AT_ONCE and self._turns.get(key) is turn:
             del self._turns[key]
 
 

@@ -31,7 +31,6 @@ class Feed:
     Attributes:
         subject: the subject.
         position: all events up to here were passed to the streams that had joined; only after `start`.
-        holders: the number of streams that are open, or are being opened.
     """
 
     position: Position
@@ -54,7 +53,7 @@ class Feed:
             on_unused: is called after the last stream was closed.
         """
         self.subject = subject
-        self.holders = 0
+        self._holds = 0
         self._log = log
         self._reading = reading
         self._spawn = spawn
@@ -64,6 +63,11 @@ class Feed:
         self._is_started = False
         self._is_woken = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def holders(self) -> int:
+        """The number of open streams."""
+        return len(self._open)
 
     @property
     def is_started(self) -> bool:
@@ -85,7 +89,7 @@ class Feed:
 
     def hold(self) -> None:
         """Note that a stream is about to be opened: the feed exists until `release`."""
-        self.holders += 1
+        self._holds += 1
 
     def attach(self, stream: EventStream) -> None:
         """Note the stream that was opened."""
@@ -93,11 +97,11 @@ class Feed:
 
     def release(self, stream: EventStream | None) -> None:
         """Note that a stream was closed, or could not be opened (None)."""
-        self.holders -= 1
+        self._holds -= 1
         if stream is not None:
             self._open.discard(stream)
             self._joined.discard(stream)
-        if not self.holders:
+        if not self._holds:
             self._on_unused(self)
             if self._task is not None:
                 self._task.cancel()
@@ -127,7 +131,7 @@ class Feed:
     def wake(self) -> None:
         """Read what is new. A feed that reads already reads once more."""
         self._is_woken = True
-        if self._is_started and self._task is None and self.holders:
+        if self._is_started and self._task is None and self._holds:
             self._task = self._spawn(self._follow)
 
     async def _follow(self) -> None:

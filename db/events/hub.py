@@ -154,7 +154,7 @@ class Events:
 
         It starts with an empty context: it must not inherit the request that happened to create it.
         """
-        task = asyncio.get_running_loop().create_task(_guarded(work), context=Context())
+        task = asyncio.get_running_loop().create_task(_guarded(work), name="feed", context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

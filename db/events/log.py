@@ -31,6 +31,9 @@ HORIZON = "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
 _OF_SUBJECT = "topic = :topic AND subject_id = :subject_id"
 _OF_ALL = f"topic = '{EventTopic.PUBLISHED.value}'"
 
+# The planner does not know that the newest rows are few, and would read the whole table for EXISTS.
+_NEWEST_FIRST = "ORDER BY events.transaction_id DESC, events.id DESC LIMIT 1"
+
 # The newest deleted event, and the newest event that may be read; either may be missing.
 _BOUNDS = """
     swept.transaction_id AS swept_transaction_id, swept.event_id AS swept_id,
@@ -40,8 +43,7 @@ _BOUNDS_FROM = f"""
     (SELECT) AS always
     LEFT JOIN swept_events AS swept ON true
     LEFT JOIN LATERAL (
-        SELECT transaction_id, id FROM events WHERE transaction_id < {HORIZON}
-        ORDER BY transaction_id DESC, id DESC LIMIT 1
+        SELECT transaction_id, id FROM events WHERE transaction_id < {HORIZON} {_NEWEST_FIRST}
     ) AS newest ON true
 """  # noqa: S608 - constants
 
@@ -50,7 +52,8 @@ def _page(condition: str) -> Statement:
     """Return the statement of a page: at least one row, whose event is null if there is none."""
     sql = f"""
         SELECT {_BOUNDS},
-            EXISTS (SELECT FROM events WHERE {condition} AND transaction_id >= {HORIZON}) AS is_pending,
+            coalesce((SELECT transaction_id >= {HORIZON} FROM events WHERE {condition} {_NEWEST_FIRST}), false)
+                AS is_pending,
             event.transaction_id, event.id, event.row_id, event.author_id, event.was_public, event.is_public,
             event.created_at
         FROM {_BOUNDS_FROM}
@@ -115,12 +118,13 @@ _NEWS = Statement(
                     EXISTS (SELECT FROM transactions WHERE from_id = feed.subject_id AND transactions.id > feed.id)
                     OR EXISTS (SELECT FROM transactions WHERE to_id = feed.subject_id AND transactions.id > feed.id)
                 WHEN (feed.transaction_id, feed.id) < (swept.transaction_id, swept.event_id) THEN true
-                WHEN feed.subject_id = {ALL} THEN EXISTS (
-                    SELECT FROM events WHERE {_OF_ALL}
-                        AND (events.transaction_id, events.id) > (feed.transaction_id, feed.id))
-                ELSE EXISTS (
-                    SELECT FROM events WHERE events.topic = feed.topic AND events.subject_id = feed.subject_id
-                        AND (events.transaction_id, events.id) > (feed.transaction_id, feed.id))
+                WHEN feed.subject_id = {ALL} THEN (
+                    SELECT (events.transaction_id, events.id) > (feed.transaction_id, feed.id)
+                    FROM events WHERE {_OF_ALL} {_NEWEST_FIRST})
+                ELSE (
+                    SELECT (events.transaction_id, events.id) > (feed.transaction_id, feed.id)
+                    FROM events WHERE events.topic = feed.topic AND events.subject_id = feed.subject_id
+                    {_NEWEST_FIRST})
             END
         ) AS places
         FROM {_BOUNDS_FROM}

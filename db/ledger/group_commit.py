@@ -77,7 +77,7 @@ class TransferGroups:
         """Make a transfer once for its key, as `settle` does. A reused key may be returned as a refusal.
 
         `writer` is used for a transfer that is not settled in a group. The returned row may have more than `columns`.
-        `note` is called with True before a group makes the transfer, and with False if the group did not make it.
+        `note` is called with True before a group makes the transfer, and afterwards with whether it may have made it.
 
         Raises:
             Refusal: as for `db.ledger.settlement.settle`.
@@ -88,7 +88,7 @@ class TransferGroups:
             check_memo(movement)
             request = TransferRequest(viewer, movement, movement.request_hash())
             if request.key not in self._line:
-                outcome, is_unknown = await self._in_group(_Waiting(request, note))
+                outcome, is_unknown = await self._in_group(_Waiting(request, note), note)
                 if outcome is not None:
                     return outcome
         self._ungrouped += 1
@@ -97,14 +97,13 @@ class TransferGroups:
         finally:
             self._ungrouped -= 1
 
-    async def _in_group(self, waiting: _Waiting) -> tuple[Settlement | None, bool]:
+    async def _in_group(self, waiting: _Waiting, note: Callable[[bool], None]) -> tuple[Settlement | None, bool]:
         key = waiting.request.key
         self._line[key] = waiting
         self._arrival.set()
         try:
             outcome = await waiting.outcome
-            if outcome is None and not waiting.is_unknown and waiting.note is not None:
-                waiting.note(False)
+            note(outcome is not None or waiting.is_unknown)
         finally:
             waiting.note = None
             if self._line.get(key) is waiting:

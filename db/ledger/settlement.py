@@ -68,12 +68,6 @@ class Movement:
         """The name of the receiving account in the mutation's input."""
         return "accountId" if self.from_id is None else "toAccountId"
 
-    @property
-    def fraction_digits(self) -> int:
-        """The number of fraction digits of the amount, including trailing zeros."""
-        scale = self.amount.as_tuple().exponent
-        return max(0, -scale) if isinstance(scale, int) else 0
-
     def request_hash(self) -> bytes:
         """Return a digest of the request without its key; 12.5 and 12.50 have the same digest."""
         amount = str(self.amount.normalize(_EXACT))
@@ -211,12 +205,14 @@ def _transfer_values(viewer: Viewer, movement: Movement) -> dict[str, object] | 
         return None
     if units > statements.UNITS_MAX:
         return None
+    scale = movement.amount.as_tuple().exponent
+    assert isinstance(scale, int)  # the amount is finite
     return {
         "ids": [movement.from_id, movement.to_id],
         "from_id": movement.from_id,
         "to_id": movement.to_id,
         "units": units,
-        "step": 10 ** (statements.EXPONENT_MAX - movement.fraction_digits),
+        "step": 10 ** (statements.EXPONENT_MAX - max(0, -scale)),
         "memo": movement.memo,
         **_claim(viewer, movement),
     }

@@ -33,7 +33,11 @@ class Measured:
 
 
 class Pricing:
-    """The price of one operation."""
+    """The price of one operation.
+
+    Attributes:
+        fixed: the price with any variables, once it is known to be within the limits; None if they decide the price.
+    """
 
     def __init__(self, operation: OperationDefinitionNode, measured: Measured, formula: Formula) -> None:
         self._defaults = {
@@ -48,13 +52,11 @@ class Pricing:
         )
         self._known: LRUCache[tuple[int | None, ...], Price] = LRUCache(PRICES_KEPT_MAX)
         self._fitting: dict[tuple[int | None, ...], Price] = {}
-        self._fixed: Price | None = None
+        self.fixed: Price | None = None
 
     def fitting(self, variables: Mapping[str, Any]) -> Price | None:
         """Return the price if it is already known to be within the limits; else None."""
-        if self._fixed is not None or not self._fitting:
-            return self._fixed
-        return self._fitting.get(self._key(variables))
+        return self.fixed or (self._fitting.get(self._key(variables)) if self._fitting else None)
 
     def price(self, variables: Mapping[str, Any]) -> Price:
         """Return the price with these values of the variables."""
@@ -77,7 +79,7 @@ class Pricing:
         self._known[key] = price
         if not price.violations():
             if not self._readings:
-                self._fixed = price
+                self.fixed = price
             if len(self._fitting) >= PRICES_KEPT_MAX:
                 self._fitting.clear()
             self._fitting[key] = price

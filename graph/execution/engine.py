@@ -32,11 +32,25 @@ from graph.execution.plan.variables import Coercion
 from graph.execution.run.running import Run
 from graph.execution.run.shared_output import Offload, Text
 from graph.execution.single_read import SingleRead
+from graph.execution.strawberry_adapter import unsupported_by
 from graph.execution.traces import caught
 
 # Each vector of conditions needs a separate plan. It takes more memory than the operation, and milliseconds to make.
 PLANS_MAX = 4
 COERCION_ERRORS_MAX = 50
+OPTIONS = frozenset(
+    {
+        "abort_signal",
+        "executor_class",
+        "field_resolver",
+        "hooks",
+        "is_async_iterable",
+        "is_awaitable",
+        "middleware",
+        "type_resolver",
+    }
+)
+"""The options of `graphql.execute` that change how resolvers are called."""
 
 
 class _PlanSize:
@@ -65,6 +79,8 @@ class Prepared:
     Args:
         text: encodes a list of completed objects. Where it is passed, the data of a result may contain its return value
             in place of such a list.
+        options: options of `graphql.execute` that only graphql-core's executor has (`OPTIONS`). Where one is given,
+            no run is supported.
         grown: is called with the approximate number of bytes each time a plan or a level takes more memory. Levels
             below abstract types are planned during a run. When a plan is dropped, the number is negative.
 
@@ -82,7 +98,11 @@ class Prepared:
         hide_suggestions: bool = False,
         text: Text | None = None,
         grown: Callable[[int], None] = lambda _: None,
+        **options: Any,
     ) -> None:
+        if not options.keys() <= OPTIONS:
+            raise TypeError(f"unknown options: {', '.join(sorted(options.keys() - OPTIONS))}")
+        self._unsupported = next((name for name, value in options.items() if value is not None), None)
         self._schema = schema
         self._text = text
         self._operation = operation
@@ -104,6 +124,7 @@ class Prepared:
         *,
         offload: Offload | None = None,
         in_parts: bool = False,
+        extensions: dict[str, Any] | None = None,
     ) -> Coroutine[Any, Any, ExecutionResult]:
         """Run the operation.
 
@@ -114,6 +135,7 @@ class Prepared:
             offload: runs a function in another thread; passed where the response may be large. Large responses are then
                 completed in that thread, and a plan is made even where PLANS_MAX plans exist.
             in_parts: the caller measures the response while it encodes it, so that `text` is not called here.
+            extensions: the `extensions` of the request, for `info.input_extensions`.
 
         Raises:
             Unsupported: the ordinary engine must run the operation; no resolver has run.
@@ -124,6 +146,7 @@ class Prepared:
         plan = self._sole or self.plan(variables, replaces=offload is not None)
         text = None if in_parts else self._text
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, offload, text)
+        run.extensions = extensions
         return _answered(run, plan.roots[0]) if len(plan.roots) == 1 else _answered_serially(run, plan)
 
     def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> SingleRead | None:
@@ -208,7 +231,7 @@ class Prepared:
         root_type = self._schema.get_root_type(operation.operation)
         if root_type is None:
             return Unsupported("subscription")
-        reason = refusal(operation, self._fragments)
+        reason = self._unsupported or unsupported_by(self._schema) or refusal(operation, self._fragments)
         if reason is None and any(type(one) is not bool for one in vector):
             reason = "condition"
         if reason is not None:

@@ -12,13 +12,15 @@ them, `tests/graph/execution/test_strawberry_adapter.py` or `tests/house/test_de
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any
 
 import strawberry
 from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema, default_field_resolver
 from graphql.pyutils import Path
-from strawberry.extensions import FieldExtension
+from strawberry.extensions import FieldExtension, SchemaExtension
 from strawberry.extensions.field_extension import build_field_extension_resolvers
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types.arguments import StrawberryArgument, convert_arguments
 from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryObjectDefinition, StrawberryOptional
 from strawberry.types.field import StrawberryField
@@ -59,7 +61,13 @@ def converter_of(schema: GraphQLSchema) -> Any:
     return getattr(getattr(schema, "_strawberry_schema", None), "schema_converter", None)
 
 
-class PrefetchInfo(GraphQLResolveInfo[Any]):
+class ResolveInfo(GraphQLResolveInfo[Any]):
+    """The info of a field, with the `extensions` of the request, as Strawberry's executor adds them."""
+
+    operation_extensions: dict[str, Any] | None = None
+
+
+class PrefetchInfo(ResolveInfo):
     """The info of a field whose statement may also load the results of edges below its rows.
 
     Attributes:
@@ -123,6 +131,26 @@ class Resolver:
     info: Callable[[Any], Any]
     wants_info: bool
     direct: bool
+
+
+def unsupported_by(schema: GraphQLSchema) -> str | None:
+    """Return what Strawberry's schema changes about every call of a resolver; None if it changes nothing."""
+    strawberry_schema = getattr(schema, "_strawberry_schema", None)
+    if strawberry_schema is None:
+        return None
+    if strawberry_schema.execution_context_class is not StrawberryGraphQLCoreExecutionContext:
+        return "executor_class"
+    known = all(isinstance(one, SchemaExtension | type) for one in strawberry_schema.extensions)
+    if strawberry_schema.directives or not known:
+        return "middleware"
+    resolving = [one for one in strawberry_schema.extensions if one._implements_resolve()]  # noqa: SLF001 - not public
+    return "middleware" if resolving else None
+
+
+def is_stream(field: GraphQLField, definition: StrawberryField | None) -> bool:
+    """Return whether the resolver of a field is an async generator function."""
+    resolver: Any = definition.base_resolver if definition is not None else None
+    return isasyncgenfunction(field.resolve if resolver is None else resolver.wrapped_func)
 
 
 def attribute_of(field: GraphQLField, definition: StrawberryField | None, converter: Any) -> str | None:

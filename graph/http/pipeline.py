@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from graphql import ExecutionResult, GraphQLError
+from graphql import ExecutionResult, GraphQLError, OperationType
 
 from db.connections.coalescing import PendingRead
 from db.errors import Unavailable
@@ -237,12 +237,15 @@ class Pipeline:
                 if request.extensions:
                     complete(content, request, price, seen)
                 body = orjson.dumps(content)
-            return self._ended(call, seen, Response(OK, body, media_type))
+            answer = Response(OK, body, media_type)
         except (RequestRefused, GraphQLError) as refused:
             self._charge_work(call, at_least=REFUSED_COST)
             errors = refused.errors if isinstance(refused, RequestRefused) else [refused]
             seen.codes = codes_of([error.formatted for error in errors])
-            return self._ended(call, seen, response.refused(media_type, errors))
+            answer = response.refused(media_type, errors)
+        call.seen = None
+        self.observer.end(seen, answer.status)
+        return answer
 
     def _new_operation(
         self, call: Call, text: str, request: GraphQLRequest, seen: Observation
@@ -265,9 +268,9 @@ class Pipeline:
         """
         seen.operation, seen.kind = operation.name, operation.kind
         seen.document, seen.deprecated = operation.digest, operation.deprecated
-        if queries_only and not operation.is_query and operation.kind != SUBSCRIPTION:
+        if queries_only and operation.definition.operation is OperationType.MUTATION:
             raise _method_not_allowed("GET runs queries only; use POST", "POST")
-        price = operation.pricing.fitting(request.variables)
+        price = operation.pricing.fixed or operation.pricing.fitting(request.variables)
         if price is None:
             price = call.stopwatch().timed(operation.priced, request.variables)
         self.admission.charge(price.cost, call.spenders)
@@ -383,9 +386,6 @@ class Pipeline:
             call.trace = seen.trace.traceparent
         seen.codes = codes_of([error.formatted])
         answer = response.errors_answer(status, response.readable(call.head.accept), [error], headers)
-        return self._ended(call, seen, answer)
-
-    def _ended(self, call: Call, seen: Observation, answer: Response) -> Response:
         call.seen = None
         self.observer.end(seen, answer.status)
         return answer

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 from graphql import ExecutionResult, GraphQLError, create_source_event_stream
 
 from db.access import Viewer
+from db.connections.faults import UNAVAILABLE
 from db.errors import Unavailable
 from db.events import EndReason, StreamEndedError
 from graph.execution import OrdinaryExecutor
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 # The wait before an event is executed again while the database is away: at first, and at most, in seconds.
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
+ATTEMPTS_MAX = 3
 _ERRORS = {
     EndReason.DROPPED: (
         "SUBSCRIBER_TOO_SLOW",
@@ -150,17 +152,23 @@ class OpenSubscription:
         return SourceEvent(value, value.row["cursor"], value.row["created_at"])
 
     async def execute(self, event: SourceEvent) -> EventResult:
-        """Execute the operation for an event. While the database does not answer, repeat it."""
-        wait_s = RETRY_FIRST_S
+        """Execute the operation for an event, and repeat that while the database cannot be reached.
+
+        If the database is busy, or the statements take too long, the result has this error after ATTEMPTS_MAX attempts.
+        """
+        wait_s, attempts = RETRY_FIRST_S, 0
         while True:
             try:
                 result = await self._engines.run(*self._run, event.value)
-                if not any(map(_unavailable, result.errors or ())):
-                    return EventResult(result, event.cursor, event.created_at)
-                for error in result.errors or ():
-                    forget_trace(error)
             except Unavailable as unavailable:
-                logger.warning("an event is read again: %s", unavailable.reason or unavailable)
+                result = ExecutionResult(None, [GraphQLError(str(unavailable), original_error=unavailable)])
+            faults = [fault for fault in map(_unavailable, result.errors or ()) if fault is not None]
+            attempts += all(fault.code != UNAVAILABLE for fault in faults)
+            if not faults or attempts >= ATTEMPTS_MAX:
+                return EventResult(result, event.cursor, event.created_at)
+            logger.warning("an event is read again: %s", faults[0].reason or faults[0])
+            for error in result.errors or ():
+                forget_trace(error)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, RETRY_MAX_S)
 

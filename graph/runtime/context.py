@@ -5,11 +5,11 @@ fields of a payload. The one exception is a query of money: its snapshot runs on
 its own context.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import strawberry
 from asyncpg import Record
@@ -118,12 +118,8 @@ class Context:
     async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Try a write of one statement, which commits itself; see `Writer`."""
         before = self.committing
-
-        def sending() -> None:
-            self.committing = True
-
         try:
-            rows = await self.services.database.autocommit_write(statement, values, sending)
+            rows = await self.services.database.autocommit_write(statement, values, self)
         except Exception as error:
             self.committing = before or _may_be_written(error)
             raise
@@ -132,7 +128,7 @@ class Context:
         self.committing = before or bool(rows)
         return rows
 
-    async def transfer(self, columns: Columns, movement: Movement) -> Settlement:
+    def transfer(self, columns: Columns, movement: Movement) -> Coroutine[Any, Any, Settlement]:
         """Make a transfer, in one group with concurrent transfers (`db.ledger.group_commit`).
 
         Raises:
@@ -143,11 +139,9 @@ class Context:
 
         def note(may_be_made: bool) -> None:
             self.committing = before or may_be_made
-
-        try:
-            return await self.services.transfers.settle(self, self.viewer, columns, movement, note)
-        finally:
             self.loaders.clear()
+
+        return self.services.transfers.settle(self, self.viewer, columns, movement, note)
 
 
 def _may_be_written(error: Exception) -> bool:

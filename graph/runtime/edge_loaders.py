@@ -187,24 +187,26 @@ class RowLoader(EdgeLoader[Any, Record | None]):
         if row is None:
             return None, 0
         if isinstance(answer, RowsWithPages):
-            for nested, loader, pages in zip(self._lists, self.brings, answer.nested, strict=True):
-                parent_id = row[nested.key]
-                loader.known[parent_id] = pages[parent_id]
+            self._learn_pages([row], answer)
         return row, 1
 
     def _learn(self, keys: Sequence[Any], values: Mapping[Any, Record]) -> None:
-        for key in keys:
-            self.take(values, key)
+        rows = list(map(values.get, keys))
+        self.known.update(zip(keys, rows, strict=True))
+        if isinstance(values, RowsWithPages):
+            self._learn_pages([row for row in rows if row is not None], values)
+
+    def _learn_pages(self, rows: Sequence[Record], values: RowsWithPages) -> None:
+        for nested, loader, pages in zip(self._lists, self.brings, values.nested, strict=True):
+            for row in rows:
+                parent_id = row[nested.key]
+                loader.known[parent_id] = pages[parent_id]
 
 
-class Running:
+class Running(set[asyncio.Task[Any]]):
     """The tasks that read for one operation. They end with it, before its connection serves another operation."""
 
-    __slots__ = ("_is_over", "_tasks")
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_over = False
+    _is_over = False
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -217,11 +219,11 @@ class Running:
             raise asyncio.CancelledError
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self.add(task)
         try:
             yield
         finally:
-            self._tasks.discard(task)
+            self.discard(task)
             del task  # the traceback of a cancellation holds this frame, and the task holds the cancellation: a cycle
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -234,20 +236,20 @@ class Running:
             work.close()
             raise asyncio.CancelledError
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.add(task)
+        task.add_done_callback(self.discard)
         return task
 
     def is_at_rest(self) -> bool:
         """Refuse new tasks from now on, and return whether no task is left that `end` would cancel."""
         self._is_over = True
-        return not self._tasks
+        return not self
 
     async def end(self) -> None:
         """Cancel the remaining tasks and their statements, and wait until all have ended."""
         self._is_over = True
-        while self._tasks:
-            tasks = list(self._tasks)
+        while self:
+            tasks = list(self)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)

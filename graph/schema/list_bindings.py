@@ -22,7 +22,7 @@ PAGE_KEYS = ("after", "before")
 """The arguments of a connection that its binding takes (`graph.execution.RowEdge.keys`)."""
 
 _BEHIND = {False: "pageInfo.hasPreviousPage", True: "pageInfo.hasNextPage"}
-"""The field that says whether rows lie behind a page, by whether the page is requested backward."""
+"""The field that reports rows behind a page, by whether the page is requested backward."""
 
 
 class PageArguments(NamedTuple):

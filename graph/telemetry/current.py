@@ -75,7 +75,10 @@ class Observation(QueryStatistics):
         if self.span is None:
             if loader is not None:
                 self.batches = (*self.batches, (loader, 1))
-            self.add(sql, rows, elapsed_ns, error)
+            # As in `add`: only tracing sets `on_statement`.
+            self.statements += 1
+            self.rows += rows or 0
+            self.waited_ns += elapsed_ns
             return
         self.enter()
         try:

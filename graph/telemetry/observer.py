@@ -76,20 +76,20 @@ class Observer:
     @contextmanager
     def event(self, subscription: Observation) -> Iterator[Observation]:
         """Observe an event of a subscription within the block: as a span of its trace, and in its numbers."""
-        seen = self.begin(subscription.request_id, [subscription.trace.traceparent], subscription.user_id)
-        seen.operation, seen.kind, seen.document = subscription.operation, subscription.kind, subscription.document
-        seen.cost = subscription.cost
-        self.enter(seen)
+        observation = self.begin(subscription.request_id, [subscription.trace.traceparent], subscription.user_id)
+        observation.operation, observation.kind = subscription.operation, subscription.kind
+        observation.document, observation.cost = subscription.document, subscription.cost
+        self.enter(observation)
         try:
-            yield seen
+            yield observation
         finally:
-            if seen.token is not None:
-                seen.leave()
-            if seen.span is not None:
-                seen.span.end(seen)
-            subscription.statements += seen.statements
-            subscription.rows += seen.rows
-            subscription.waited_ns += seen.waited_ns
+            if observation.token is not None:
+                observation.leave()
+            if observation.span is not None:
+                observation.span.end(observation)
+            subscription.statements += observation.statements
+            subscription.rows += observation.rows
+            subscription.waited_ns += observation.waited_ns
 
     def end(self, observation: Observation, status: int) -> None:
         """Report the end of an operation to all outputs; `status` is the HTTP status of its response."""

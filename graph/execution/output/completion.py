@@ -18,6 +18,8 @@ from graph.execution.plan.scalar_output import Broken, FieldError, NeedsErrorPat
 from graph.execution.run.frames import Below, Frame
 from graph.execution.run.shared_output import SharedOutput, Text
 from graph.execution.run.tables import Columns, Table
+from graph.execution.run.values import ABANDONED
+from graph.execution.run.work import Needed
 
 # ---------------------------------------------------------------- fast path
 
@@ -118,10 +120,12 @@ class Completion:
 
     Attributes:
         errors: the field errors, in the order of the response.
+        pending: the positions whose values are not resolved, and which no error has nulled: their frame, slot, index.
     """
 
     def __init__(self) -> None:
         self.errors: list[GraphQLError] = []
+        self.pending: list[tuple[int, int, int]] = []
 
     def complete(self, frame: Frame, index: int, path: Path | None) -> dict[str, Any]:
         """Return the response data of one object.
@@ -140,13 +144,17 @@ class Completion:
     def _field(self, frame: Frame, plan: FieldPlan, index: int, path: Path) -> Any:
         if plan.kind is FieldKind.TYPENAME:
             return frame.level.type_.name
+        pending = len(self.pending)
+        if plan.slot >= 0 and frame.values[plan.slot] is None:
+            self.pending.append((id(frame), plan.slot, index))
+            return None
         try:
             value, below = self._value(frame, plan, index)
             if isinstance(value, SharedOutput):
                 return value.answers(None)  # shared output contains no error
             return self._completed(plan, plan.type_, value, below, path)
         except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
-            self._handle(error, plan, plan.type_, path)
+            self._handle(error, plan, plan.type_, path, pending)
             return None
 
     def _value(self, frame: Frame, plan: FieldPlan, index: int) -> tuple[Any, Below | None]:
@@ -176,6 +184,8 @@ class Completion:
         return range(table.size), Below([Frame.of(plan.place.only, Table(table.columns, table.size))])
 
     def _completed(self, plan: FieldPlan, type_: Any, value: Any, below: Below | None, path: Path) -> Any:
+        if value is ABANDONED:
+            return value  # the error that has nulled a position above is reported alone
         if isinstance(value, FieldError):
             raise value.error
         if isinstance(value, Exception):
@@ -199,11 +209,11 @@ class Completion:
             raise GraphQLError(message)
         items: list[Any] = []
         for index, item in enumerate(value):
-            item_path = path.add_key(index, None)
+            item_path, pending = path.add_key(index, None), len(self.pending)
             try:
                 items.append(self._completed(plan, item_type, item, below, item_path))
             except Exception as error:  # noqa: BLE001 - any exception of an item is the item's error
-                self._handle(error, plan, item_type, item_path)
+                self._handle(error, plan, item_type, item_path, pending)
                 items.append(None)
         if isinstance(value, Broken):
             raise value.error
@@ -219,8 +229,34 @@ class Completion:
         assert frame is not None
         return self.complete(frame, index, path)
 
-    def _handle(self, error: Exception, plan: FieldPlan, type_: Any, path: Path) -> None:
+    def _handle(self, error: Exception, plan: FieldPlan, type_: Any, path: Path, pending: int) -> None:
+        """Add the error of a position, or raise it where that is non-null. What is pending below it is not needed."""
         located = located_error(error, plan.nodes, path.as_list())
         if is_non_null_type(type_):
             raise located
         self.errors.append(located)
+        del self.pending[pending:]
+
+
+class _Probe(Completion):
+    """Finds out what is pending. It raises and locates no error of a field, so that these errors keep their traces."""
+
+    def _completed(self, plan: FieldPlan, type_: Any, value: Any, below: Below | None, path: Path) -> Any:
+        if value is not ABANDONED and isinstance(value, FieldError | Exception):
+            raise NeedsErrorPath
+        return super()._completed(plan, type_, value, below, path)
+
+    def _handle(self, error: Exception, plan: FieldPlan, type_: Any, path: Path, pending: int) -> None:
+        if is_non_null_type(type_):
+            raise NeedsErrorPath from None
+        del self.pending[pending:]
+
+
+def needed(root: Frame) -> Needed:
+    """Return what the response still needs of a root frame whose fields are not all resolved."""
+    probe = _Probe()
+    try:
+        probe.complete(root, 0, None)
+    except NeedsErrorPath:
+        return frozenset()
+    return {key for one in probe.pending for key in (one, one[:2], one[0])}

@@ -4,12 +4,13 @@ from typing import Any
 
 from graphql import ExecutionResult, GraphQLError
 
-from graph.execution.output.completion import Completion, completed
+from graph.execution.output.completion import Completion, completed, needed
 from graph.execution.plan.levels import Level
 from graph.execution.plan.scalar_output import Broken, FieldError
 from graph.execution.run.frames import Below, Frame
 from graph.execution.run.running import NOT_CALLED, FollowedEdge, Run
 from graph.execution.run.shared_output import Text
+from graph.execution.run.waves import Waves
 from graph.execution.traces import forget_trace
 
 # The most values that are completed on the event loop, which blocks all requests for about ten milliseconds. Larger
@@ -25,7 +26,7 @@ async def resolved(
     `followed` is the outcome of its only edge, `called` the value of the resolver of its only field, if it is known
     already.
     """
-    frame = await run.resolve(level, followed, called)
+    frame = await Waves(run, needed).resolve(level, followed, called)
     if run.offload is not None and frame.values_below() > VALUES_MAX:
         result: ExecutionResult = await run.offload(_result, frame, run.text)
         return result

@@ -29,7 +29,7 @@ from graph.execution.declarations import (
     strawberry_field,
 )
 from graph.execution.plan.arguments import ArgumentPlanner, has_variable
-from graph.execution.plan.collecting import Collected, Collector, Conditions, Fragments
+from graph.execution.plan.collecting import Collected, Collector, Conditions, Fragments, Unsupported
 from graph.execution.plan.levels import (
     FieldKind,
     FieldPlan,
@@ -43,7 +43,14 @@ from graph.execution.plan.levels import (
     selected_below,
     table_edges,
 )
-from graph.execution.strawberry_adapter import StrawberryField, attribute_of, converter_of, info_maker, resolver_of
+from graph.execution.strawberry_adapter import (
+    StrawberryField,
+    attribute_of,
+    converter_of,
+    info_maker,
+    is_stream,
+    resolver_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Planner:
         self._arguments = ArgumentPlanner(operation, self._converter, hide_suggestions=hide_suggestions)
         # Places hold levels and this planner. The weak references here prevent a reference cycle.
         self._levels: WeakValueDictionary[tuple[object, ...], Level] = WeakValueDictionary()
+        self._is_running = False
 
     def plan(self, root_type: GraphQLObjectType, *, serial: bool) -> Plan:
         """Return the plan of the operation.
@@ -82,9 +90,10 @@ class Planner:
             Unsupported: the ordinary engine must run the operation.
         """
         collected = self._collector.collect(root_type, [self._operation.selection_set])
-        if serial:
-            return Plan([self._planned(root_type, {key: nodes}, Rows()) for key, nodes in collected.items()])
-        return Plan([self._planned(root_type, collected, Rows())])
+        parts = [{key: nodes} for key, nodes in collected.items()] if serial else [collected]
+        plan = Plan([self._planned(root_type, one, Rows()) for one in parts])
+        self._is_running = True
+        return plan
 
     def level(self, type_: GraphQLObjectType, selection_sets: Sequence[SelectionSetNode], rows: Rows) -> Level:
         """Return the level of a type with these selection sets. Equal levels are planned once."""
@@ -170,6 +179,8 @@ class Planner:
         if attribute is not None:
             plan.kind, plan.attribute = FieldKind.ATTRIBUTE, attribute
             return
+        if is_stream(definition, strawberry) and not self._is_running:
+            raise Unsupported("async generator")  # levels below abstract types are planned too late for it
         plan.resolver = resolver_of(definition, strawberry, self._converter)
         plan.arguments = self._arguments.plan(definition, plan.nodes[0], strawberry if plan.resolver.direct else None)
 

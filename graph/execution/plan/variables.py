@@ -41,8 +41,8 @@ _CLASSES: dict[Any, type] = {
     GraphQLFloat: float,
     GraphQLBoolean: bool,
 }
-# The types of which every value of the class is valid.
-_WITHOUT_LIMITS = {type_: _CLASSES[type_] for type_ in (GraphQLString, GraphQLID, GraphQLBoolean)}
+# The classes of which every value is what coercion to the type returns.
+_UNCHANGED: dict[Any, type] = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool}
 
 Coercer = Callable[[Any], Any]
 """Coerces a non-null value. Raises NeedsFullCoercion."""
@@ -56,9 +56,9 @@ class Coercion:
     """Coerces the variables of one operation in the common case."""
 
     def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
-        self._simple: list[tuple[str, Coercer, bool, GraphQLVariableSignature]] | None = []
+        self._simple: list[tuple[str, type | None, Coercer, bool, GraphQLVariableSignature]] | None = []
         for definition in operation.variable_definitions or ():
-            type_ = type_from_ast(schema, definition.type)
+            type_: Any = type_from_ast(schema, definition.type)
             signature = get_variable_signature(schema, definition)
             coercer = None if type_ is None else coercer_of(type_)
             if (
@@ -68,7 +68,9 @@ class Coercion:
             ):
                 self._simple = None
                 return
-            self._simple.append((definition.variable.name.value, coercer, is_non_null_type(type_), signature))
+            required = is_non_null_type(type_)
+            unchanged = _UNCHANGED.get(type_.of_type if required else type_)
+            self._simple.append((definition.variable.name.value, unchanged, coercer, required, signature))
 
     def coerced(self, inputs: dict[str, Any]) -> VariableValues | None:
         """Return the coerced variables, or None if graphql-core must coerce them."""
@@ -76,7 +78,7 @@ class Coercion:
             return None
         sources: dict[str, VariableValueSource] = {}
         values: dict[str, Any] = {}
-        for name, coercer, required, signature in self._simple:
+        for name, unchanged, coercer, required, signature in self._simple:
             if name not in inputs:
                 if required:
                     return None
@@ -87,6 +89,8 @@ class Coercion:
                 if required:
                     return None
                 values[name] = None
+            elif type(value) is unchanged:
+                values[name] = value
             else:
                 try:
                     values[name] = coercer(value)
@@ -184,7 +188,7 @@ def _member(name: str, field: GraphQLInputField, within: frozenset[str]) -> _Mem
         return None
     default = coerce_default_value(field)
     # graphql-core's `out_name` is the name of the value in Python.
-    return _Member(name, field.out_name or name, _WITHOUT_LIMITS.get(inner), coercer, default, may_be_null)
+    return _Member(name, field.out_name or name, _UNCHANGED.get(inner), coercer, default, may_be_null)
 
 
 def _members(type_: Any, within: frozenset[str]) -> Coercer | None:

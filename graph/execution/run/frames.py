@@ -60,6 +60,7 @@ class Frame:
         values: the values of the kept fields, by slot: links for objects, resolved values for leaves.
         below: the objects that the links of a field refer to, by slot.
         where: their response positions, kept only where a resolver below uses its path; None at the root.
+        wave: the number of dependent waits above them.
     """
 
     level: Level
@@ -68,6 +69,7 @@ class Frame:
     values: list[Any] = field(default_factory=list)
     below: "list[Below | None]" = field(default_factory=list)
     where: Where | None = None
+    wave: int = 0
 
     @classmethod
     def of(cls, level: Level, sources: Sequence[Any], where: Where | None = None) -> "Frame":
@@ -97,7 +99,7 @@ class Frame:
             if below is not None:
                 count += sum(frame.values_below() for frame in below.frames)
             elif plan.ends_in_tables and plan.place is not None and plan.place.only is not None:
-                rows = sum(table.size for table in self.values[plan.slot] if not isinstance(table, FieldError))
+                rows = sum(table.size for table in self.values[plan.slot] or () if not isinstance(table, FieldError))
                 count += rows * len(plan.place.only.fields)
         return count
 

@@ -2,16 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from types import GeneratorType
 from typing import Any, TypeVar
 
+from graphql import Undefined, get_nullable_type, is_leaf_type, is_list_type, is_non_null_type
 from graphql.pyutils import is_awaitable, is_iterable
 from graphql.type import GraphQLResolveInfoHelpers
 
-from graph.execution.plan.scalar_output import Broken, FieldError
+from graph.execution.plan.levels import list_depth
+from graph.execution.plan.scalar_output import Broken, FieldError, NeedsErrorPath, coerced
 from graph.execution.traces import caught
 
 T = TypeVar("T")
+
+ABANDONED = FieldError(Exception("nothing needs this value"))
+"""Takes the place of a value that was not awaited to its end, because the position above it is null already."""
 
 
 def any_awaitable(values: Iterable[Any]) -> bool:
@@ -42,23 +48,75 @@ def realized(value: Any, lists: int) -> tuple[Any, bool]:
     return (items if error is None else Broken.of(items, error)), waits
 
 
-async def awaited(value: Any, lists: int) -> Any:
-    """Return `value` with all awaitables in it awaited, and lists in place of its iterables, to the depth `lists`.
+async def awaited(value: Any, type_: Any = None) -> Any:
+    """Return a value of `type_` with all awaitables in it awaited, and lists in place of its iterables.
 
-    Errors become `FieldError` values.
+    Errors become `FieldError` values. A list that is null because of one of its items is not awaited to its end: the
+    items that are left are `ABANDONED`. Without a type, the value is not a list.
     """
     if is_awaitable(value):
         try:
             value = await value
         except Exception as error:  # noqa: BLE001 - an awaitable's error is the error of this item alone
             return FieldError(caught(error))
+    lists = list_depth(type_)
     value, waits = realized(value, lists)
     if not waits:
         return value
+    item_type = get_nullable_type(type_).of_type
     if hasattr(value, "__aiter__"):
-        return await awaited(await _collected(value), lists)
-    value[:] = await gathered([awaited(item, lists - 1) for item in value])
+        value, waits = realized(await _collected(value, item_type), lists)
+        if not waits:
+            return value
+    results: list[Any] = [ABANDONED] * len(value)
+    never_null = is_non_null_type(item_type)
+
+    async def take(index: int, item: Any) -> None:
+        results[index] = await awaited(item, item_type)
+        if never_null and is_nulled(results[index], item_type):
+            raise NeedsErrorPath
+
+    if not isinstance(value, Broken):
+        with suppress(NeedsErrorPath):
+            await gathered([take(index, item) for index, item in enumerate(value)])
+    abandon(value)
+    value[:] = results
     return value
+
+
+async def _collected(iterable: AsyncIterable[Any], item_type: Any) -> list[Any]:
+    """Return the items of an async iterable. It is closed at the first item that makes the list null."""
+    items: list[Any] = []
+    iterator = aiter(iterable)
+    try:
+        async for item in iterator:
+            items.append(item)
+            if is_non_null_type(item_type) and not is_awaitable(item) and is_nulled(item, item_type):
+                break
+    except Exception as error:  # noqa: BLE001 - an iterator's error is the error of the list
+        return Broken.of(items, caught(error))
+    finally:
+        if hasattr(iterator, "aclose"):
+            with suppress(Exception):  # the list is complete, or has an error already
+                await iterator.aclose()
+    return items
+
+
+def is_nulled(value: Any, type_: Any) -> bool:
+    """Return whether a resolved value of `type_` is null or becomes null; a link stands for an object."""
+    if value is None or value is Undefined or isinstance(value, FieldError | Broken | Exception):
+        return True
+    inner = get_nullable_type(type_)
+    if is_list_type(inner):
+        item_type = inner.of_type
+        items = value if isinstance(value, list) and is_non_null_type(item_type) else ()
+        return any(is_nulled(item, item_type) for item in items)
+    if is_leaf_type(inner):
+        try:
+            coerced(inner, value)
+        except Exception:  # noqa: BLE001 - any exception of a scalar is the field's error
+            return True
+    return False
 
 
 async def gathered(waiting: Sequence[Awaitable[T]]) -> list[T]:
@@ -80,14 +138,13 @@ async def gathered(waiting: Sequence[Awaitable[T]]) -> list[T]:
         running.clear()
 
 
-async def _collected(iterable: AsyncIterable[Any]) -> list[Any]:
-    items: list[Any] = []
-    try:
-        async for item in iterable:
-            items.append(item)  # noqa: PERF401 - items before an error stay
-    except Exception as error:  # noqa: BLE001 - an iterator's error is the error of the list
-        return Broken.of(items, error)
-    return items
+def abandon(value: Any) -> None:
+    """End an awaitable, or the awaitables of a list, that nothing awaits any more (`_track`)."""
+    if isinstance(value, list):
+        for item in value:
+            abandon(item)
+    else:
+        _track([value])
 
 
 def _track(values: Sequence[Any]) -> None:

@@ -36,12 +36,12 @@ def socket_head(authorizations: list[str]) -> Head:
     return head
 
 
-def operation_call(head: Head, payload: dict[str, Any], address: str, left: asyncio.Event) -> Call:
+def operation_call(head: Head, payload: dict[str, Any], spenders: Spenders, left: asyncio.Event) -> Call:
     """Return the call of an operation that a client has sent in a message. `left` ends it."""
     receive = partial(wait_for_disconnect, left)
     started = asyncio.get_running_loop().time()
     body = orjson.dumps(payload)
-    return Call("POST", head, receive, random_hex(16), started, Spenders.at(address), b"", body, is_live=True)
+    return Call("POST", head, receive, random_hex(16), started, spenders, body=body, is_live=True)
 
 
 async def run_operation(pipeline: Pipeline, call: Call, emit: Emit, on_open: Callable[[], None]) -> Response | None:

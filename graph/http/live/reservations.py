@@ -157,9 +157,8 @@ class Reservations:
             raise unauthenticated()
         token, reservation = secrets.token_urlsafe(TOKEN_BYTES), Reservation(self._ping_s)
         with ExitStack() as places:
-            places.enter_context(
-                self._connections.place(call.spenders.address, reservation.stream.end, is_socket=False)
-            )
+            address, end = call.spenders.address, reservation.stream.end
+            places.enter_context(self._connections.place(address, end, is_socket=False))
             places.enter_context(self._connections.user_place(caller.viewer.user_id))
             self._by_token[token] = reservation
             places.callback(self._by_token.pop, token)

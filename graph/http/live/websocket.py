@@ -15,6 +15,7 @@ import orjson
 
 from db.errors import Unavailable
 from db.settings import Settings
+from graph.http.admission.control import Spenders
 from graph.http.live.callers import LiveCaller, caller_of
 from graph.http.live.connections import LiveConnections, Session, TooManyError
 from graph.http.live.messages import (
@@ -229,7 +230,7 @@ class SocketSession:
 
     async def _run(self, key: str, number: bytes, payload: dict[str, Any], one: SocketOperation, head: Head) -> None:
         """Run one operation, and send its messages, unless the client has completed it meanwhile."""
-        call = operation_call(head, payload, self._address, one.left)
+        call = operation_call(head, payload, Spenders.at(self._address), one.left)
 
         async def emit(result: bytes) -> None:
             if not one.left.is_set():

@@ -114,22 +114,15 @@ def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLReq
         raise _bad(f"the body is ambiguous JSON: {error}") from None
     except ValueError as error:
         raise _bad(f"the body is not JSON in UTF-8: {error}") from None
-    needs_value_check = _needs_value_check(body)
+    # Each level of nesting has a bracket, each of many values has a comma, and JSON can write U+0000 only as an escape.
+    is_deep = body.count(b"{") + body.count(b"[") >= JSON_DEPTH_MAX
+    is_long = len(body) > JSON_VALUES_MAX and body.count(b",") > JSON_VALUES_MAX // 2
+    needs_value_check = is_deep or is_long or b"\\u0000" in body
     if isinstance(parsed, list) and batch_max:
         if not 1 <= len(parsed) <= batch_max:
             raise _bad(f"a batch should have 1 to {batch_max} operations, not {len(parsed)}")
         return RequestBatch(_request_of(one, needs_value_check=needs_value_check) for one in parsed)
     return _request_of(parsed, needs_value_check=needs_value_check)
-
-
-def _needs_value_check(text: bytes) -> bool:
-    """Return whether the values need a check: they may be nested too deeply, be too many, or contain U+0000.
-
-    Each level of nesting has a bracket, each of many values has a comma, and JSON can write U+0000 only as an escape.
-    """
-    if text.count(b"{") + text.count(b"[") >= JSON_DEPTH_MAX or b"\\u0000" in text:
-        return True
-    return len(text) > JSON_VALUES_MAX and text.count(b",") > JSON_VALUES_MAX // 2
 
 
 def parse_get(query_string: bytes, head: Head) -> GraphQLRequest:

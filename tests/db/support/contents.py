@@ -4,11 +4,13 @@ from db.connections.leases import Driver
 from db.models import Model
 
 TABLES = tuple(sorted(Model.metadata.tables))
+# Their contents depend on the ids of database transactions.
+LOG = ("events", "swept_events")
 
 
 async def contents(superuser: Driver) -> dict[str, str]:
-    """Return a digest of the contents of each table, ids included."""
-    return {table: await _digest(superuser, table) for table in TABLES}
+    """Return a digest of the contents of each table but the log of events, ids included."""
+    return {table: await _digest(superuser, table) for table in TABLES if table not in LOG}
 
 
 async def _digest(superuser: Driver, table: str) -> str:

@@ -16,10 +16,10 @@ CREATE = 'mutation { createPost(input: {title: "One", content: "C"}) { post { id
 @pytest.mark.parametrize(
     "step",
     [
-        "analysis.pricing.Pricing.fitting",
+        "http.parsing.requests._request_of",
         "http.admission.control.Spenders.of_user",
         "http.admission.control.AdmissionControl.charge",
-        "http.pipeline.Pipeline._ended",
+        "http.pipeline.Pipeline._charged",
         "operations.cache.Operations.kept",
         "execution.engine.Prepared.lookup",
         "execution.single_read.SingleRead.answer",
@@ -27,6 +27,7 @@ CREATE = 'mutation { createPost(input: {title: "One", content: "C"}) { post { id
         "runtime.authentication.TokenClaims.viewer",
         "telemetry.current.Observation.add_read",
         "telemetry.observer.Observer.begin",
+        "telemetry.observer.Observer.end",
     ],
 )
 async def test_error_at_any_step_leaves_no_place_taken_and_charges_nothing_twice(

@@ -81,7 +81,9 @@ def test_a_mutation_without_a_right_cannot_be_declared() -> None:
     class NoRightPayload:
         """The payload of a mutation that states no right."""
 
-    with pytest.raises(LookupError, match=r"^the mutation of NoRightPayload has no right: declare it by @payload\("):
+    with pytest.raises(
+        LookupError, match=r"^the mutation of NoRightPayload has no right: declare it by @payload\(right=…\)"
+    ):
         payload(refused="Why not.", codes=("NOT_FOUND",))(NoRightPayload)
 
 

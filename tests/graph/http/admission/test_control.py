@@ -67,7 +67,7 @@ async def test_mutation_that_takes_too_long_is_rolled_back(
 async def test_all_operations_that_take_too_long_return_their_connections(
     settings: Settings, database_url: str, superuser: Driver
 ) -> None:
-    async with served(settings, operation_deadline_ms=100, pool_size=3, pool_max_overflow=0) as client:
+    async with served(settings, operation_deadline_ms=1000, pool_size=3, pool_max_overflow=0) as client:
         async with locked(database_url, "posts"):
             answers = await asyncio.gather(*(client.post(POSTS) for _ in range(12)))
             await until(lambda: idle(client, superuser), "the cancelling of the statements")
