@@ -39,6 +39,8 @@ INTERNAL = frozenset(
         "ck_transactions_amount_positive",
         "ck_transactions_two_accounts",
         "ck_transactions_memo_length",
+        "ck_events_topic_known",
+        "ck_swept_events_only_row",
     }
 )
 

@@ -25,7 +25,7 @@ BODY = "content-length: 100\r\n\r\n"
 ANSWERED_EARLY = {
     "a probe": (f"GET /livez HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"200"),
     "404": (f"POST /nothing HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"404"),
-    "405": (f"PUT /graphql HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"405"),
+    "405": (f"PATCH /graphql HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"405"),
     "413": (
         "POST /graphql HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99999999\r\n\r\n",
         b"413",
