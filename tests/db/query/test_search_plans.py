@@ -16,6 +16,7 @@ from db.query.pages import PageRequest
 from db.query.text_search import search_query
 from db.repositories.posts import CREATED_AT, ID, POSTS, RELEVANCE, TITLE
 from tests.db.support.rows import ADMIN, new_user
+from tests.db.support.vacuum import vacuum
 
 # Every post contains the word "common", one in ten "frequent", forty "rare", and one "once".
 FILL = """
@@ -78,7 +79,7 @@ def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 async def test_searches_read_indexes_and_few_posts(superuser: Driver, database: Database) -> None:
     await new_user(database)
     await superuser.execute(FILL)
-    await superuser.execute("VACUUM ANALYZE posts")
+    await vacuum(superuser, "posts")
     measuring = MeasuringReader(superuser)
     unexpected = []
     for viewer in (ANONYMOUS, ADMIN):

@@ -10,6 +10,7 @@ from db.repositories.account_statements import ENTRIES_ORDER, entries_of_stateme
 from tests.db.query.test_page_plans import ExplainingReader, RepeatingReader
 from tests.db.support.books import COLUMNS, START, Books, day
 from tests.db.support.rows import ADMIN
+from tests.db.support.vacuum import vacuum
 
 ENTRIES = 20_000
 
@@ -28,7 +29,7 @@ async def vacuumed(books: Books) -> Books:
         START,
         ENTRIES,
     )
-    await superuser.execute("VACUUM ANALYZE transactions, accounts")
+    await vacuum(superuser, "transactions", "accounts")
     return books
 
 

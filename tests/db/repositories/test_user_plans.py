@@ -13,6 +13,7 @@ from db.query.pages import PageRequest
 from db.repositories.users import CREATED_AT, ID, USERNAME, USERS
 from tests.db.query.test_page_plans import ExplainingReader, RepeatingReader
 from tests.db.support.rows import ADMIN
+from tests.db.support.vacuum import vacuum
 
 COLUMNS = ("id", "username")
 FIRST = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -34,7 +35,7 @@ async def explaining(superuser: Driver) -> ExplainingReader:
         FIRST,
         PEOPLE,
     )
-    await superuser.execute("VACUUM ANALYZE users")
+    await vacuum(superuser, "users")
     return ExplainingReader(superuser)
 
 
