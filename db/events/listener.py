@@ -132,8 +132,8 @@ class Listener:
         wanted = set(map(lock_of, self._followed()))
         surplus, missing = self._held - wanted, wanted - self._held
         if surplus:
+            self._held -= surplus  # first: a subscriber that arrives meanwhile must wait for the lock to be taken again
             await connection.fetch(_UNFOLLOW, *_columns(surplus))
-            self._held -= surplus
         if missing:
             rows = await connection.fetch(_FOLLOW, *_columns(missing))
             begun = {(row["topic"], row["bucket"]) for row in rows if row["is_held"]}

@@ -308,3 +308,20 @@ async def test_feed_ends_with_its_last_stream(database: Database, superuser: Dri
             found = await rows_of(again, 1)
             # The post before it may come, too: it is in doubt whether it was committed before the subscription.
             assert post in found or await rows_of(again, 1) == [post]
+
+
+async def test_stream_that_is_opened_while_the_last_one_is_forgotten_is_notified(
+    database: Database, superuser: Driver, authors: list[int]
+) -> None:
+    async with live(database) as events:
+        async with stream_of(events, EVERYTHING_PUBLISHED):
+            await until(lambda: events.listener.is_listening)
+        for turns in range(12):
+            async with stream_of(events, EVERYTHING_PUBLISHED):
+                pass
+            for _ in range(turns):  # the listener gives the lock back meanwhile
+                await asyncio.sleep(0)
+            async with stream_of(events, EVERYTHING_PUBLISHED) as again:
+                post = await insert_post(superuser, authors[0])
+                while await rows_of(again, 1) != [post]:
+                    pass
