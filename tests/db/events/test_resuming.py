@@ -319,7 +319,7 @@ async def test_stream_that_is_opened_while_the_last_one_is_forgotten_is_notified
         for turns in range(12):
             async with stream_of(events, EVERYTHING_PUBLISHED):
                 pass
-            for _ in range(turns):  # the listener gives the lock back meanwhile
+            for _ in range(turns):  # the listener releases the lock meanwhile
                 await asyncio.sleep(0)
             async with stream_of(events, EVERYTHING_PUBLISHED) as again:
                 post = await insert_post(superuser, authors[0])
