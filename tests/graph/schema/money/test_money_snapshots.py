@@ -26,7 +26,7 @@ STATEMENT = """query ($id: ID!) {
       closingBalance { amount } received { amount } sent { amount }
       entries(last: 2) { totalCount nodes { balanceAfter { amount } } } } }
 }"""
-READS = 60
+READS = 600
 
 Ends = Sequence[tuple[Person, str]]
 
